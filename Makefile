@@ -41,7 +41,7 @@ long: $(READY) ## a hundred thousand simulated nights, going on where the last o
 		tests/local/test_whole_nights.py tests/local/test_second_region.py \
 		tests/local/test_broken_links.py tests/local/test_away_meanwhile.py tests/local/test_materialise.py \
 		tests/local/test_guarded_nights.py tests/local/test_opened.py tests/local/test_peer.py \
-		tests/local/test_push.py tests/local/test_standing_receiver.py
+		tests/local/test_push.py tests/local/test_quotas.py tests/local/test_lost_power.py tests/local/test_standing_receiver.py
 	@$(MAKE) --no-print-directory aging
 
 aging: $(READY) ## ninety nights onto a volume that is 80 % full, ext4 and btrfs, into bench/aging.json (TREE=/usr/share); root only

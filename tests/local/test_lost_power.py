@@ -33,6 +33,7 @@ from tests.local.receiver_machine import MISSING, PATIENCE_SECONDS, Receiver, a_
 from tests.local.test_broken_volumes import find_an_error_on, without_room_below
 from tests.local.test_to_volume import OwnVolume
 from tests.loops import a_loop_device
+from tests.patience import for_make_long
 from tests.unit.agent.guests import Taking
 
 pytestmark = [
@@ -220,6 +221,7 @@ def test_what_was_changed_in_place_on_a_machine_that_is_lost_is_so_on_its_succes
         assert (report.status, host.wrong()) == ("complete", [])
 
 
+@for_make_long
 @pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again
@@ -235,6 +237,7 @@ def test_a_new_file_that_ends_in_a_hole_is_whole_after_its_machine_is_lost(tmp_p
         assert (report.status, host.wrong()) == ("complete", [])
 
 
+@for_make_long
 @pytest.mark.fault("R7")
 @in_an_enclosure
 @tried_again

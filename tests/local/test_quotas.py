@@ -44,6 +44,7 @@ from tests.local.receiver_machine import (
     wait_until_free,
 )
 from tests.loops import a_loop_device
+from tests.patience import for_make_long
 
 EXAMPLES = Path(__file__).parents[1] / "contract/wire"
 MIB = 1 << 20
@@ -177,7 +178,7 @@ def test_a_host_at_its_quota_fails_alone_and_a_full_volume_still_takes_what_is_r
     assert 4 * MIB < eu0["receiver"]["quota"]["used"] < 5 * MIB
 
 
-@pytest.mark.parametrize("filesystem", ["btrfs", "ext4"])
+@pytest.mark.parametrize("filesystem", ["ext4", pytest.param("btrfs", marks=for_make_long)])
 @in_an_enclosure
 def test_every_kind_of_entry_is_there_after_two_nights_on_a_volume_that_was_let_go_in_between(
     filesystem: str, tmp_path: Path, programs: Path
