@@ -81,6 +81,11 @@ def leading_to(path: bytes) -> Iterator[bytes]:
     return (b"/".join(names[:depth]) for depth in range(1, len(names)))
 
 
+def way_to(path: bytes) -> tuple[bytes, ...]:
+    """The same and the path itself, the last; of the root, given as no path at all, none."""
+    return (*leading_to(path), path) if path else ()
+
+
 def _place(base: bytes, path: bytes) -> bytes:
     return base if path == ROOT else base + b"/" + path
 

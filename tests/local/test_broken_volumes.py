@@ -138,8 +138,20 @@ def _told(words: list[str]) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
+def a_disk_without_room(place: Path) -> Path:
+    """A receiver's, that keeps one MiB more than what it holds."""
+    thin = place / "thin"
+    thin.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(thin)], check=True)
+    disk = a_disk(thin / "disk")
+    without_room_below(disk, 1 << 20)
+    return disk
+
+
 def push_to_directories_that_are_kept(receiver: Receiver, tree: Path) -> None:
     """Or there is no room for them, and the file system turns read-only; as for a file too large for its inode."""
+    tree.mkdir()
+    (tree / "file").write_text("small")
     for host in ("us0", "eu0"):
         receiver.push(host, tree)
     subprocess.run(["sync", "-f", receiver.store], check=True)
@@ -148,13 +160,7 @@ def push_to_directories_that_are_kept(receiver: Receiver, tree: Path) -> None:
 @pytest.mark.fault("R4")
 @in_an_enclosure
 def test_what_the_disk_does_not_keep_is_nobodys_backup_whoever_has_the_kernel_say_so(tmp_path: Path) -> None:
-    thin, tree = tmp_path / "thin", tmp_path / "tree"
-    for directory in (thin, tree):
-        directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(thin)], check=True)
-    disk = a_disk(thin / "disk")
-    without_room_below(disk, 1 << 20)
-    (tree / "file").write_text("small")
+    disk, tree = a_disk_without_room(tmp_path), tmp_path / "tree"
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=disk) as receiver:
         push_to_directories_that_are_kept(receiver, tree)
         (tree / "file").write_bytes(os.urandom(4 << 20))
@@ -179,13 +185,7 @@ def test_what_the_disk_does_not_keep_is_nobodys_backup_whoever_has_the_kernel_sa
 def test_what_the_disk_is_first_found_not_to_keep_as_it_is_let_go_of_costs_no_night_that_was_complete_before(
     tmp_path: Path,
 ) -> None:
-    thin, tree = tmp_path / "thin", tmp_path / "tree"
-    for directory in (thin, tree):
-        directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(thin)], check=True)
-    disk = a_disk(thin / "disk")
-    without_room_below(disk, 1 << 20)
-    (tree / "file").write_text("small")
+    disk, tree = a_disk_without_room(tmp_path), tmp_path / "tree"
     with an_aws() as aws, a_receiver(aws, confine.SEPARATE, disk=disk) as receiver:
         push_to_directories_that_are_kept(receiver, tree)
         receiver.report_complete("us0")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ebbtide_agent.report import COMPLETE, PARTIAL, SUSPECT, WITH_WARNINGS
 from tests.local.enclosed import in_an_enclosure
 from tests.local.own_nights import Host, after_each_push, differing, entries
 from tests.local.receiver_machine import MISSING as NO_RECEIVER
-from tests.local.receiver_machine import a_receiver, an_aws, report_key
+from tests.local.receiver_machine import Receiver, a_receiver, an_aws, report_key
 from tests.local.rsync_only import a_far_side
 from tests.local.test_content_check import mounted
 from tests.local.test_to_remote import MISSING as FAR_AWAY
@@ -54,6 +55,30 @@ def a_disk(image: Path, kind: str) -> None:
     image.touch()
     os.truncate(image, 300 << 20)
     subprocess.run([f"mkfs.{kind}", "-q", str(image)], check=True)
+
+
+@dataclass(frozen=True)
+class ToAReceiver:
+    """The nights of us0 into a receiver."""
+
+    receiver: Receiver
+    night: night.Night
+
+    def back_up(self) -> str:
+        """How the host itself says that it ended."""
+        return night.run(self.night).status
+
+    def recorded(self, run: str) -> wire.Report:
+        return wire.parse_report(self.receiver.aws.body(report_key("us0a", run)))
+
+
+@contextmanager
+def into_a_receiver(host: Host, accept_shrink: bool = False, **settings: str) -> Iterator[ToAReceiver]:
+    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
+    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
+        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no", **settings)
+        world = World(lambda: datetime.now(UTC))
+        yield ToAReceiver(receiver, night.Night(paths, world, os.environ, accept_shrink=accept_shrink))
 
 
 def rewrite(tree: Path, which: range) -> None:
@@ -383,39 +408,32 @@ def test_a_mass_that_is_rewritten_at_once_is_recorded_as_suspect_by_a_receiver(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guards, "A_MASS", 5)
-    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
-    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
-        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no")
-        a_night = night.Night(paths, World(lambda: datetime.now(UTC)), os.environ)
-
-        before = night.run(a_night)
-        receiver.next_night("main/2026-11-24/1")
+    with into_a_receiver(host) as there:
+        before = there.back_up()
+        there.receiver.next_night("main/2026-11-24/1")
         rewrite(host.tree, range(11))
-        night.run(a_night)
+        there.back_up()
 
-        recorded = wire.parse_report(aws.body(report_key("us0a", "main/2026-11-24/1")))
-        assert before.status == COMPLETE
+        recorded = there.recorded("main/2026-11-24/1")
+        assert before == COMPLETE
         assert recorded.result.status is HostStatus.SUSPECT and not recorded.result.status.is_complete
         assert "11 are gone or rewritten" in recorded.result.problems[0]
-        assert (receiver.tree("us0") / "file0").read_text() == "your files are encrypted"
+        assert (there.receiver.tree("us0") / "file0").read_text() == "your files are encrypted"
 
 
 @pytest.mark.skipif(bool(NO_RECEIVER), reason=f"not installed: {', '.join(NO_RECEIVER)}")
 def test_what_the_volume_has_lost_of_a_note_of_rsyncs_costs_its_host_one_night_and_not_every_one(host: Host) -> None:
-    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
-    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
-        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no")
-        a_night = night.Night(paths, World(lambda: datetime.now(UTC)), os.environ)
+    with into_a_receiver(host) as there:
 
         def another(number: int) -> str:
-            receiver.next_night(f"main/2026-11-{number}/1")
-            return night.run(a_night).status
+            there.receiver.next_night(f"main/2026-11-{number}/1")
+            return there.back_up()
 
-        first = night.run(a_night).status
-        os.setxattr(receiver.tree("us0") / "file0", "user.rsync.%stat", b"1006\xe44 0,0 0:0")
+        first = there.back_up()
+        os.setxattr(there.receiver.tree("us0") / "file0", "user.rsync.%stat", b"1006\xe44 0,0 0:0")
         statuses = [first, another(24), another(25)]
 
-        recorded = wire.parse_report(aws.body(report_key("us0a", "main/2026-11-24/1")))
+        recorded = there.recorded("main/2026-11-24/1")
         assert statuses == [COMPLETE, PARTIAL, COMPLETE]
         assert recorded.result.problems[0].startswith("what rsync had noted of owner and mode was lost of 1 entries")
         assert "/file0" in " ".join(recorded.result.problems)
@@ -424,23 +442,20 @@ def test_what_the_volume_has_lost_of_a_note_of_rsyncs_costs_its_host_one_night_a
 @pytest.mark.fault("H15")
 @pytest.mark.skipif(bool(NO_RECEIVER), reason=f"not installed: {', '.join(NO_RECEIVER)}")
 def test_a_receiver_takes_only_its_operators_word_that_half_of_a_tree_is_to_go(host: Host) -> None:
-    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
-    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
-        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no", SHRINK="no", REWRITE="no")
-        a_night = night.Night(paths, World(lambda: datetime.now(UTC)), os.environ, accept_shrink=True)
+    with into_a_receiver(host, accept_shrink=True, SHRINK="no", REWRITE="no") as there:
 
         def another(number: int, guarded: bool = True) -> HostStatus:
             run = f"main/2026-11-{number}/1"
-            receiver.next_night(run, guarded)
-            night.run(a_night)
-            recorded = wire.parse_report(aws.body(report_key("us0a", run)))
+            there.receiver.next_night(run, guarded)
+            there.back_up()
+            recorded = there.recorded(run)
             said.append(" ".join(recorded.result.problems))
             return recorded.result.status
 
         said: list[str] = []
         for number in range(20, 160):
             (host.tree / f"file{number}").touch()
-        night.run(a_night)
+        there.back_up()
         for number in range(120):
             (host.tree / f"file{number}").unlink()
         statuses = [another(24), another(25), another(26, guarded=False), another(27)]
@@ -454,20 +469,17 @@ def test_a_receiver_takes_only_its_operators_word_that_half_of_a_tree_is_to_go(h
 @pytest.mark.skipif(bool(NO_RECEIVER), reason=f"not installed: {', '.join(NO_RECEIVER)}")
 def test_a_receiver_sees_a_loss_of_a_bit_less_than_half_each_night(host: Host) -> None:
     """The host's own guard compares with the last complete night alone, and finds nothing."""
-    kind = confine.SEPARATE if os.geteuid() == 0 else confine.OWN
-    with an_aws() as aws, a_receiver(aws, kind, ("us0",)) as receiver:
-        paths = receiver.configure("us0", host.tree, host.paths.etc, WHOLE_SYSTEM="no")
-        a_night = night.Night(paths, World(lambda: datetime.now(UTC)), os.environ)
+    with into_a_receiver(host) as there:
         for number in range(20, 400):
             (host.tree / f"file{number}").touch()
-        statuses = [night.run(a_night).status]
+        statuses = [there.back_up()]
         for number, left in ((24, 220), (25, 130)):
             for gone in range(left, 400):
                 (host.tree / f"file{gone}").unlink(missing_ok=True)
-            receiver.next_night(f"main/2026-11-{number}/1")
-            statuses.append(night.run(a_night).status)
+            there.receiver.next_night(f"main/2026-11-{number}/1")
+            statuses.append(there.back_up())
 
-        recorded = wire.parse_report(aws.body(report_key("us0a", "main/2026-11-25/1")))
+        recorded = there.recorded("main/2026-11-25/1")
         assert statuses == [COMPLETE, COMPLETE, SUSPECT]
         assert recorded.result.status is HostStatus.SUSPECT
         assert recorded.result.problems[0].startswith(

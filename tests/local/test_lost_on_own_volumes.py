@@ -60,6 +60,20 @@ def seen(disk: Path, place: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(there)], check=True)
 
 
+def is_kept(disk: Path, host: OwnVolume, name: str) -> bool:
+    """Whether a file is as the host has it."""
+    with seen(disk, host.place) as tree:
+        return read(tree / name) == read(host.tree / name)
+
+
+def is_believed(disk: Path, host: OwnVolume, name: str) -> bool:
+    """Whether a file that the disk did not keep looks as the host has it. Raises AllWritten if it did."""
+    with seen(disk, host.place) as tree:
+        if read(tree / name) == read(host.tree / name):
+            raise AllWritten
+        return looks(tree / name) == looks(host.tree / name)
+
+
 def back_up_and_then(host: OwnVolume, happens: object) -> Report:
     """A night in which something happens when all is pushed, and nothing is on record."""
     with pytest.MonkeyPatch.context() as patched:
@@ -82,15 +96,39 @@ def test_what_a_volume_lost_that_turned_read_only_is_compared_by_the_next_night(
             find_an_error_on(host.paths.volume)
 
         failed = back_up_and_then(host, break_it)
-        with seen(disk, tmp_path) as tree:
-            if read(tree / "disk.img") == read(host.tree / "disk.img"):
-                raise AllWritten
-            believed = looks(tree / "disk.img") == looks(host.tree / "disk.img")
+        believed = is_believed(disk, host, "disk.img")
         report = host.back_up()
 
-        with seen(disk, tmp_path) as tree:
-            is_kept = read(tree / "disk.img") == read(host.tree / "disk.img")
-        assert (failed.status, believed, report.status, is_kept) == ("failed", True, "complete", True)
+        kept = is_kept(disk, host, "disk.img")
+        assert (failed.status, believed, report.status, kept) == ("failed", True, "complete", True)
+
+
+def write_more_than_there_is_room_for(host: OwnVolume, disk: Path) -> None:
+    """After a night that is whole."""
+    with a_loop_device(disk) as device:
+        host.attach(device)
+        host.back_up()
+    without_room_below(disk, 4 << 20)
+    write(host.tree / "file", os.urandom(16 << 20))
+
+
+@pytest.mark.fault("R7")
+@in_an_enclosure
+@tried_again
+def test_what_the_disk_of_a_hosts_own_volume_did_not_keep_is_compared_by_the_next_night(tmp_path: Path) -> None:
+    disk = a_thin_disk(tmp_path)
+    with a_host(tmp_path) as host:
+        write_more_than_there_is_room_for(host, disk)
+        with a_loop_device(disk) as device:
+            host.attach(device)
+            host.ahead += timedelta(days=1)
+            failed = host.back_up()
+            (disk.parent / "rest").unlink()
+            host.ahead += timedelta(days=1)
+            report = host.back_up()
+
+        kept = is_kept(disk, host, "file")
+        assert (failed.status, report.status, kept) == ("failed", "complete", True), (failed, report)
 
 
 def be_killed(*_: object) -> NoReturn:
@@ -108,11 +146,7 @@ def be_told_to_stop(*_: object) -> NoReturn:
 def test_what_the_disk_did_not_keep_of_a_run_that_was_killed_is_compared_by_the_next_one(tmp_path: Path) -> None:
     disk = a_thin_disk(tmp_path)
     with a_host(tmp_path) as host:
-        with a_loop_device(disk) as device:
-            host.attach(device)
-            host.back_up()
-        without_room_below(disk, 4 << 20)
-        write(host.tree / "file", os.urandom(16 << 20))
+        write_more_than_there_is_room_for(host, disk)
         with a_loop_device(disk) as device:
             host.attach(device)
             killed = get_context("fork").Process(target=back_up_and_then, args=(host, be_killed))
@@ -120,17 +154,13 @@ def test_what_the_disk_did_not_keep_of_a_run_that_was_killed_is_compared_by_the_
             killed.join()
             # As the next run does, or a person.
             volume.unmount(host.paths.volume)
-            with seen(disk, tmp_path) as tree:
-                if read(tree / "file") == read(host.tree / "file"):
-                    raise AllWritten
-                believed = looks(tree / "file") == looks(host.tree / "file")
+            believed = is_believed(disk, host, "file")
             (disk.parent / "rest").unlink()
             host.ahead += timedelta(days=1)
             report = host.back_up()
 
-        with seen(disk, tmp_path) as tree:
-            is_kept = read(tree / "file") == read(host.tree / "file")
-        assert (killed.exitcode, believed, report.status, is_kept) == (
+        kept = is_kept(disk, host, "file")
+        assert (killed.exitcode, believed, report.status, kept) == (
             -signal.SIGKILL,
             True,
             "complete-with-warnings",

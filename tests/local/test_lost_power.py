@@ -508,34 +508,3 @@ def test_what_the_kernel_says_of_a_peers_disk_is_known_to_all_its_guests_though_
     assert (is_put, is_made) == (True, False)
     assert find_why_lost(there.paths) == NOT_KEPT
     assert NOT_KEPT in (there.keeper.find_trouble() or "")
-
-
-@pytest.mark.fault("R7")
-@in_an_enclosure
-@tried_again
-def test_what_the_disk_of_a_hosts_own_volume_did_not_keep_is_compared_by_the_next_night(tmp_path: Path) -> None:
-    disk = a_thin_disk(tmp_path)
-    with an_aws() as aws, pytest.MonkeyPatch.context() as patched:
-        for name, value in aws.environment.items():
-            patched.setenv(name, value)
-        host = OwnVolume(tmp_path, tmp_path / "nothing")
-        host.paths.disks.mkdir()
-        write(host.tree / "small", b"small")
-        with a_loop_device(disk) as device:
-            host.attach(device)
-            host.back_up()
-        without_room_below(disk, 4 << 20)
-        write(host.tree / "file", os.urandom(16 << 20))
-        with a_loop_device(disk) as device:
-            host.attach(device)
-            host.ahead += timedelta(days=1)
-            failed = host.back_up()
-            (disk.parent / "rest").unlink()
-            host.ahead += timedelta(days=1)
-            report = host.back_up()
-
-            mount(device, host.paths.volume)
-            there = OwnVolumePaths(host.paths.volume, "web1").tree / "file"
-            is_kept = read(there) == read(host.tree / "file")
-            volume.unmount(host.paths.volume)
-        assert (failed.status, report.status, is_kept) == ("failed", "complete", True), (failed, report)

@@ -151,7 +151,7 @@ MUTATIONS = (
         "            self.put_of_nobody()\n",
         "",
         "that the night after one whose disk did not keep all compares everything",
-        ("tests/local/test_lost_power.py",),
+        ("tests/local/test_lost_on_own_volumes.py",),
     ),
     Mutation(
         "lost: a volume is let go of",

@@ -15,7 +15,7 @@ from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.host.written import find_line
 from ebbtide_agent.paths import HostPaths
 from ebbtide_agent.printable import printable
-from ebbtide_agent.walk import LONGEST_PATH, leading_to
+from ebbtide_agent.walk import LONGEST_PATH, way_to
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Explainer:
         try:
             return self._explain(inside, place, path)
         except PermissionError:
-            closed = next((above for above in (ROOT, *_way_to(inside)) if not self._may(os.X_OK, above)), inside)
+            closed = next((above for above in (ROOT, *way_to(inside)) if not self._may(os.X_OK, above)), inside)
             return Answer(place, None, Verdict(None, f"{self._shown(closed)} is closed to this user: ask as root"))
 
     def _explain(self, inside: bytes, place: bytes, path: bytes) -> Answer:
@@ -101,7 +101,7 @@ class Explainer:
     def _follow(self, inside: bytes, as_directory: bool) -> Verdict:
         """The verdict on a path; `as_directory` is what it is if it is not there."""
         rule = None
-        for path in _way_to(inside):
+        for path in way_to(inside):
             is_last = path == inside
             found = self._look(path)
             is_directory = stat.S_ISDIR(found.st_mode) if found else as_directory or not is_last
@@ -183,8 +183,3 @@ def _either(as_file: Verdict, as_directory: Verdict) -> Verdict:
 
 def _tidy(path: bytes) -> bytes:
     return os.path.normpath(b"/" + path.lstrip(b"/"))
-
-
-def _way_to(inside: bytes) -> tuple[bytes, ...]:
-    """Every path from the top to this one, itself the last; of the root none."""
-    return (*leading_to(inside), inside) if inside else ()

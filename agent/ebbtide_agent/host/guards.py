@@ -20,7 +20,7 @@ from ebbtide_agent.host.filters import Rule, rules
 from ebbtide_agent.host.mounts import AUTOMOUNT, ON_A_DISK, ON_THE_NETWORK
 from ebbtide_agent.host.selection import Selection, Undecidable
 from ebbtide_agent.host.tally import Counted
-from ebbtide_agent.walk import leading_to
+from ebbtide_agent.walk import way_to
 
 # A few files may all change in a night, or go; from here on it is a mass of them.
 A_MASS = 1000
@@ -202,7 +202,7 @@ def _travels(path: bytes, config: Config, selection: Selection) -> bool:
 
 def is_reached(path: bytes, selection: Selection) -> bool:
     """Whether a directory itself, given as seen from the root, travels."""
-    return not path or all(selection.takes(each, True) for each in (*leading_to(path), path))
+    return all(selection.takes(each, True) for each in way_to(path))
 
 
 def decidable_of(config: Config) -> Selection:
